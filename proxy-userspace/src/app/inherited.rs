@@ -12,7 +12,7 @@ use crate::transport::{BindError, bind, bind_beside, bind_range};
 
 /// How long a weir that has handed over may take to close its ports of diverted connections. It takes one second or two, and as
 /// long as it may where the node leaves its workers without a turn.
-const FREED: Duration = ACCEPTED_AT_LAST.saturating_add(Duration::from_secs(2));
+pub(super) const FREED: Duration = ACCEPTED_AT_LAST.saturating_add(Duration::from_secs(2));
 
 /// The sockets that the weir before this one has handed over. Those that are wanted are taken out.
 #[derive(Default)]

@@ -6,11 +6,14 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use tokio::time::sleep;
 
 use super::Prepared;
 use super::looks::Looks;
+use crate::app::inherited::FREED;
 use crate::config::{Settings, Sockets, Transparent};
 use crate::control::SocketPlace;
 use crate::intercept::{self, PodSockets};
@@ -18,6 +21,9 @@ use crate::transport::NetnsThread;
 
 /// The ports of diverted connections in pods: each weir of a node uses one of them, in all pods the same.
 const PORTS: std::ops::RangeInclusive<u16> = 4136..=4139;
+
+/// What the names that reserve them start with.
+const RESERVED: &str = "weir-pod-port-";
 
 /// Files of the folder that are tried at the start, until one can be entered.
 const TRIED: usize = 64;
@@ -48,18 +54,22 @@ impl Chosen {
 /// everybody for as long as it runs.
 pub(in crate::app) async fn choose(settings: &Settings) -> Chosen {
     let Some(transparent) = &settings.transparent else { return Chosen { place: None, in_pods: None } };
+    let wait = if settings.drain.handover.is_some() { FREED } else { Duration::ZERO };
     let chosen = match transparent.sockets {
         Sockets::Node => Chosen::on_node(None),
-        Sockets::Pod => Chosen::in_pods(
-            enter(transparent)
-                .and_then(|it| prepare(it, transparent))
-                .map_err(|why| anyhow::anyhow!("{why:#}, or set transparent.sockets: node")),
-        ),
+        Sockets::Pod => {
+            let prepared = match enter(transparent) {
+                Ok(threads) => prepare(threads, transparent, wait).await,
+                Err(why) => Err(why),
+            };
+            let or = |why| anyhow::anyhow!("{why:#}, or set transparent.sockets: node");
+            Chosen::in_pods(prepared.map_err(or))
+        }
         Sockets::Auto => match transparent.only_on_node() {
             Some(key) => {
                 Chosen::on_node(Some(format!("transparent.{key} is set, which is only there on the node")))
             }
-            None => automatic(transparent).await,
+            None => automatic(transparent, wait).await,
         },
     };
     if let Some(why) = chosen.place.as_ref().and_then(|it| it.why.as_ref()) {
@@ -71,7 +81,7 @@ pub(in crate::app) async fn choose(settings: &Settings) -> Chosen {
 }
 
 /// In the pods, if weir may enter their network namespaces.
-async fn automatic(transparent: &Transparent) -> Chosen {
+async fn automatic(transparent: &Transparent, wait: Duration) -> Chosen {
     let threads = match enter(transparent) {
         Ok(threads) => threads,
         Err(why) if passes(&why) => return Chosen::in_pods(Err(why)),
@@ -79,7 +89,7 @@ async fn automatic(transparent: &Transparent) -> Chosen {
     };
     match refusal(&transparent.netns, &threads[1]).await {
         Some(why) => Chosen::on_node(Some(why)),
-        None => Chosen::in_pods(prepare(threads, transparent)),
+        None => Chosen::in_pods(prepare(threads, transparent, wait).await),
     }
 }
 
@@ -136,8 +146,12 @@ fn enter(transparent: &Transparent) -> anyhow::Result<[NetnsThread; 2]> {
     Ok([start()?, start()?])
 }
 
-fn prepare([thread, looks]: [NetnsThread; 2], transparent: &Transparent) -> anyhow::Result<Prepared> {
-    let (port, taken) = free_port()?;
+async fn prepare(
+    [thread, looks]: [NetnsThread; 2],
+    transparent: &Transparent,
+    wait: Duration,
+) -> anyhow::Result<Prepared> {
+    let (port, taken) = free_port(RESERVED, wait).await?;
     Ok(Prepared {
         thread,
         looks: Looks::new(looks),
@@ -148,29 +162,37 @@ fn prepare([thread, looks]: [NetnsThread; 2], transparent: &Transparent) -> anyh
 }
 
 /// The first port that no other weir of this node uses, and the socket that says so as long as this weir lives: a name in
-/// the abstract namespace of the node's Unix sockets, which the kernel frees with the process.
-fn free_port() -> anyhow::Result<(u16, UnixDatagram)> {
-    for port in PORTS {
-        match take(port) {
-            Ok(taken) => return Ok((port, taken)),
-            Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => {}
-            Err(cause) => return Err(cause).context("a Unix socket that reserves the port in pods"),
+/// the abstract namespace of the node's Unix sockets, which the kernel frees with the process. Weirs that have handed over free
+/// theirs within `wait`.
+async fn free_port(reserved: &str, wait: Duration) -> anyhow::Result<(u16, UnixDatagram)> {
+    let end = Instant::now() + wait;
+    loop {
+        for port in PORTS {
+            match take(reserved, port) {
+                Ok(taken) => return Ok((port, taken)),
+                Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => {}
+                Err(cause) => return Err(cause).context("a Unix socket that reserves the port in pods"),
+            }
         }
+        if Instant::now() >= end {
+            bail!(
+                "other weirs of this node use every port of diverted connections in pods ({} to {}): end one of them",
+                PORTS.start(),
+                PORTS.end()
+            );
+        }
+        // Probes are answered meanwhile.
+        sleep(Duration::from_millis(20)).await;
     }
-    bail!(
-        "other weirs of this node use every port of diverted connections in pods ({} to {}): end one of them",
-        PORTS.start(),
-        PORTS.end()
-    )
 }
 
-fn take(port: u16) -> io::Result<UnixDatagram> {
-    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(format!("weir-pod-port-{port}"))?)
+fn take(reserved: &str, port: u16) -> io::Result<UnixDatagram> {
+    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(format!("{reserved}{port}"))?)
 }
 
 /// Whether no other weir of this node has sockets in pods: what is shared with it may be removed.
 pub(super) fn is_alone(own: u16) -> bool {
-    PORTS.filter(|port| *port != own).all(|port| take(port).is_ok())
+    PORTS.filter(|port| *port != own).all(|port| take(RESERVED, port).is_ok())
 }
 
 #[cfg(test)]
@@ -211,6 +233,25 @@ mod tests {
             let why = format!("transparent.{key} is set, which is only there on the node");
             assert_eq!(chosen(transparent).await, (false, Some(why), true));
         }
+    }
+
+    #[tokio::test]
+    async fn where_every_port_is_taken_weir_waits_for_those_that_have_handed_over() {
+        let reserved = format!("weir-unit-{}-", std::process::id());
+        let mut others = Vec::new();
+        for expected in PORTS {
+            let (port, taken) = free_port(&reserved, Duration::ZERO).await.unwrap();
+            assert_eq!(port, expected);
+            others.push(taken);
+        }
+        let why = free_port(&reserved, Duration::from_millis(30)).await.unwrap_err();
+        assert!(why.to_string().contains("end one of them"), "{why}");
+        let freed = async {
+            sleep(Duration::from_millis(30)).await;
+            drop(others.remove(2));
+        };
+        let (found, ()) = tokio::join!(free_port(&reserved, Duration::from_secs(60)), freed);
+        assert_eq!(found.unwrap().0, 4138);
     }
 
     #[test]
