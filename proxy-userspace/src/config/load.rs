@@ -141,14 +141,14 @@ fn check_enrol(settings: &Settings, root: &Node, report: &mut Report) {
     report.add(at, "transparent.enrol", mistake.hint("set `discovery`, or write `enrol: all`"));
 }
 
-/// What is encrypted between weirs goes from pod to pod.
+/// What is encrypted between weirs goes from pod to pod. `auto` may go to the node, and nothing would be encrypted then.
 fn check_wire(settings: &Settings, root: &Node, report: &mut Report) {
     let is_on = settings.identity.as_ref().is_some_and(|it| it.wire.is_some());
-    if !is_on || settings.transparent.as_ref().is_some_and(|it| it.sockets != Sockets::Node) {
+    if !is_on || settings.transparent.as_ref().is_some_and(|it| it.sockets == Sockets::Pod) {
         return;
     }
     let at = root.get("identity").and_then(|it| it.get("wire")).map_or(root.at, |it| it.at);
-    let mistake = Mistake::new("weir has no sockets in the pods, and so nothing would be encrypted");
+    let mistake = Mistake::new("weir may have no sockets in the pods, and then nothing would be encrypted");
     report.add(at, "identity.wire", mistake.hint("write `transparent: { sockets: pod }`"));
 }
 
