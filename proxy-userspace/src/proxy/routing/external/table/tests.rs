@@ -106,6 +106,8 @@ fn pods(others: u8) -> Vec<Arc<Holder>> {
         cgroup_uid: "".into(),
         addresses: vec![[10, 1, 0, number].into()],
         wishes: Default::default(),
+        sidecar: None,
+        runtime_class: None,
     };
     let pods = (0..=others).map(|number| (number.to_string().into(), Arc::new(pod(number)))).collect();
     let holders = Holders::default();
