@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
 
 use super::{Bound, Log};
-use crate::time::PATIENCE;
+use crate::time::{Clock, PATIENCE};
 
 /// How the line begins that says weir is ready.
 const READY: &str = "weir: listening ";
@@ -99,14 +100,16 @@ fn collect_until_ready(source: PipeReader, log: Log, say: Sender<String>) {
 
 /// Where weir listens, once it says so.
 pub(super) fn ready(lines: &Receiver<String>) -> Result<Bound, &'static str> {
+    let clock = Clock::start();
     loop {
-        match lines.recv_timeout(PATIENCE) {
+        match lines.recv_timeout(Duration::from_millis(100)) {
             Ok(line) => {
                 // On standard output that is all of a line, and in the log the end of one.
                 if let Some((_, rest)) = line.split_once("listening outgoing=") {
                     return Ok(Bound::parse(&format!("outgoing={rest}")));
                 }
             }
+            Err(RecvTimeoutError::Timeout) if !clock.is_past(PATIENCE) => {}
             Err(RecvTimeoutError::Timeout) => return Err("it said nothing of listening"),
             Err(RecvTimeoutError::Disconnected) => return Err("it ended"),
         }

@@ -41,11 +41,15 @@ impl Clock {
         self.begun.elapsed().saturating_sub(waited().saturating_sub(self.waited))
     }
 
-    /// Whether more of it than `limit` has passed, or ten times as much of all time; of a limit as long as [`PATIENCE`], no more
-    /// than that.
+    /// Whether more of it than `limit` has passed, or of all time as much as [`Self::at_most`].
     pub fn is_past(&self, limit: Duration) -> bool {
-        let at_most = limit.max(PATIENCE.min(limit * Self::AT_MOST));
-        self.elapsed() >= limit || self.begun.elapsed() >= at_most
+        self.elapsed() >= limit || self.begun.elapsed() >= Self::at_most(limit)
+    }
+
+    /// Ten times the limit, but no more than four times [`PATIENCE`], unless the limit itself is longer: a process that shares its
+    /// core with thirty others has hardly run for a second by then.
+    fn at_most(limit: Duration) -> Duration {
+        limit.max((PATIENCE * 4).min(limit * Self::AT_MOST))
     }
 
     /// Whether somebody has waited for a core for a good part of the time since then.
@@ -158,5 +162,8 @@ mod tests {
         assert!(!clock.is_past(Duration::from_secs(60)));
         // Of one that has waited since the machine started, nothing counts but ten times the limit.
         assert!(never.is_past(Duration::from_millis(5)));
+        for (limit, at_most) in [(1, 10), (30, 120), (600, 600)] {
+            assert_eq!(Clock::at_most(Duration::from_secs(limit)), Duration::from_secs(at_most));
+        }
     }
 }
