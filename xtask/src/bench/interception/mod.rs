@@ -55,15 +55,17 @@ pub(crate) fn measure(weir: &Path, quick: bool) -> Result<()> {
     for sockets in [Sockets::InPods, Sockets::OnNode] {
         println!("    with weir's sockets {}:", sockets.name());
         let scene = Scene::set(weir, cores, sockets, 0)?;
-        dialled(&scene, quick, &mut verdicts)?;
+        // On the node it is to be no slower than without weir; in the pods it is quicker, since it never leaves the pod.
+        let connect = if sockets == Sockets::InPods { 0.8 } else { 1.0 };
+        dialled(&scene, quick, connect, &mut verdicts)?;
         not_diverted(&scene, quick, &mut verdicts)?;
     }
     many(weir, cores, &mut verdicts)?;
     if verdicts.0.is_empty() { Ok(()) } else { bail!("missed: {}", verdicts.0.join("; ")) }
 }
 
-/// connect(), and connect() with the first round trip, by address.
-fn dialled(scene: &Scene, quick: bool, verdicts: &mut Verdicts) -> Result<()> {
+/// connect(), which may take `most` times what it takes by DNAT, and connect() with the first round trip, by address.
+fn dialled(scene: &Scene, quick: bool, most: f64, verdicts: &mut Verdicts) -> Result<()> {
     let (rounds, count) = if quick { (2, 300) } else { (9, 2_000) };
     let mut all = vec![[Vec::new(), Vec::new()]; NAMES.len()];
     for _ in 0..rounds {
@@ -82,7 +84,7 @@ fn dialled(scene: &Scene, quick: bool, verdicts: &mut Verdicts) -> Result<()> {
         let pairs = all[which][what].iter().zip(&all[DNAT][what]);
         median(&pairs.map(|(own, dnat)| own / dnat).collect::<Vec<_>>())
     };
-    verdicts.check("connect(), diverted over DNAT", ratio(HTTP, 0).max(ratio(BYTES, 0)), 0.8, "");
+    verdicts.check("connect(), diverted over DNAT", ratio(HTTP, 0).max(ratio(BYTES, 0)), most, "");
     verdicts.check("connect and first answer, HTTP, diverted over DNAT", ratio(HTTP, 1), 2.5, "");
     verdicts.check("connect and first answer, bytes, diverted over DNAT", ratio(BYTES, 1), 2.5, "");
     Ok(())
