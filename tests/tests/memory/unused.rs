@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use e2e::time::within;
-use e2e::{Backend, Weir, raw};
+use e2e::{Backend, Weir, eventually, raw};
+use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::more_descriptors;
@@ -50,11 +51,12 @@ fn make_scarce(weir: &Weir, text: &str) {
     let metric = |name: &str| weir.metric(name, &[]);
     within(Duration::from_secs(60), "memory to be scarce", || {
         let (used, budget) = (metric("weir_memory_used_bytes"), metric("weir_memory_budget_bytes"));
-        let wanted = format!("{:.0}", used / 0.85);
         if !(0.82..0.88).contains(&(used / budget)) {
-            weir.folder().config(&text.replace("1048576KiB", &wanted));
-            // It is read within a second.
-            std::thread::sleep(Duration::from_secs(1));
+            let wanted = (used / 0.85).round();
+            weir.folder().config(&text.replace("1048576KiB", &format!("{wanted:.0}")));
+            // Without this, a file that is written every second never looks the same twice.
+            weir.signal(Signal::SIGHUP);
+            eventually("the budget", || metric("weir_memory_budget_bytes") == wanted);
         }
         metric("weir_memory_level") == 1.0
     });
